@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -251,5 +252,29 @@ func TestClock(t *testing.T) {
 		if got := Timestamp(at.UnixNano()).String(); got != want {
 			t.Errorf("Timestamp %d: %s, want %s", at.UnixNano(), got, want)
 		}
+	}
+}
+
+// TestEncodeCut: an envelope tells what a message that was cut was like.
+func TestEncodeCut(t *testing.T) {
+	e := newEvent(`{"topic":"a","x":"the beginn`)
+	e.Flags |= FlagTruncated | FlagUnparsed
+	e.Cut = &Cut{Length: 5 << 30, SHA256: [32]byte{0xab, 31: 0xcd}}
+	var m Message
+	NewEncoder("j").Encode(e, FormatEnvelope, &m)
+	var got struct {
+		Truncated struct {
+			Length uint64
+			SHA256 string
+		}
+		Raw   string
+		Flags []string
+	}
+	if err := json.Unmarshal(m.Payload, &got); err != nil {
+		t.Fatalf("%v: %s", err, m.Payload)
+	}
+	if got.Truncated.Length != 5<<30 || len(got.Truncated.SHA256) != 64 || got.Truncated.SHA256[:2] != "ab" ||
+		got.Raw != string(e.Raw) || !slices.Contains(got.Flags, "truncated") {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
 	"unicode/utf8"
 )
@@ -10,7 +11,8 @@ import (
 //
 //	{"id","offset","hub_id","topic","object_id","received_at","origin","flags":[…],"notification"}
 //
-// hub_id and object_id are null where there is none. notification is the raw
+// and, of a message that was too long to keep, "truncated":{"length","sha256"} of
+// the whole. hub_id and object_id are null where there is none. notification is the raw
 // bytes as they came. Of a frame that is not a JSON object, or of which only
 // the beginning was kept, it is null, and "raw" holds the frame as a string,
 // or "raw_base64" where it is not UTF-8: so notification is always an object
@@ -38,7 +40,15 @@ func (c *Encoder) appendEnvelope(dst []byte, e *Event) []byte {
 	dst = appendJSONString(dst, origin(e))
 	dst = append(dst, `,"flags":[`...)
 	dst = appendFlagNames(dst, e.Flags)
-	dst = append(dst, `],"notification":`...)
+	dst = append(dst, ']')
+	if e.Cut != nil {
+		dst = append(dst, `,"truncated":{"length":`...)
+		dst = strconv.AppendUint(dst, e.Cut.Length, 10)
+		dst = append(dst, `,"sha256":"`...)
+		dst = hex.AppendEncode(dst, e.Cut.SHA256[:])
+		dst = append(dst, `"}`...)
+	}
+	dst = append(dst, `,"notification":`...)
 	dst = appendFrame(dst, e)
 	return append(dst, '}')
 }

@@ -114,6 +114,13 @@ type Event struct {
 	Flags      Flags
 	Raw        []byte // the notification, byte for byte
 	Note       Notification
+	Cut        *Cut // what Raw is the beginning of; nil unless FlagTruncated is set
+}
+
+// Cut tells of a message that was too long to keep: Raw is its beginning.
+type Cut struct {
+	Length uint64   // of the whole message
+	SHA256 [32]byte // of the whole message
 }
 
 // Time returns the arrival time in UTC.

@@ -112,12 +112,13 @@ func (c *conn) deliver(put context.Context, m message) error {
 	e := &c.event
 	e.Source, e.Conn = c.source, c.number
 	e.ReceivedAt = c.wire.readAt.UnixNano()
-	e.Raw, e.Flags = m.raw, 0
+	e.Raw, e.Flags, e.Cut = m.raw, 0, nil
 	c.proof = c.wire.readAt
 	c.delta.events++
 	c.delta.bytes += m.length
 	if m.length > uint64(len(m.raw)) {
 		e.Flags |= bridge.FlagTruncated
+		e.Cut = &bridge.Cut{Length: m.length, SHA256: [32]byte(m.sum)}
 		c.delta.truncated++
 		c.warn.log("hub message cut", "a message was too long", "length", m.length, "sha256", fmt.Sprintf("%x", m.sum), "kept", len(m.raw))
 	}

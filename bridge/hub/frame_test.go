@@ -79,6 +79,11 @@ func TestMessages(t *testing.T) {
 					if len(line) != 1 || line[0]["sha256"] != sum || line[0]["length"] != float64(len(tt.raw)) {
 						t.Errorf("got log %v, want length %d and sum %s", line, len(tt.raw), sum)
 					}
+					if c := events[0].Cut; c == nil || c.Length != uint64(len(tt.raw)) || fmt.Sprintf("%x", c.SHA256) != sum {
+						t.Errorf("got cut %+v, want length %d and sum %s", c, len(tt.raw), sum)
+					}
+				} else if events[0].Cut != nil {
+					t.Errorf("got cut %+v of a message that is whole", events[0].Cut)
 				}
 				if e := events[0]; string(e.Raw) != want || e.Flags != tt.flags {
 					t.Errorf("got %d bytes %.60q with flags %q, want %d bytes with %q", len(e.Raw), e.Raw, e.Flags, len(want), tt.flags)

@@ -91,6 +91,7 @@ func variety() []bridge.Event {
 	es[2].Source, es[2].ReceivedAt = own, es[0].ReceivedAt-int64(time.Hour)
 	es[3].Raw, es[3].Note, es[3].Flags = nil, bridge.Notification{}, bridge.FlagUnparsed
 	es[4].Raw, es[4].Note, es[4].Flags = noise(1000, 3), bridge.Notification{}, bridge.FlagUnparsed|bridge.FlagTruncated
+	es[4].Cut = &bridge.Cut{Length: 5 << 30, SHA256: [32]byte(noise(32, 5))}
 	es[5].Raw = []byte("{\"topic\":\"caf\\u00e9\\n\",\"object\":{\"id\":\"\xc3\xa9\"}}")
 	es[5].Note, _ = bridge.ParseNotification(es[5].Raw)
 	es[6].Flags = bridge.FlagReplay | bridge.FlagEnriched
@@ -105,7 +106,7 @@ func sameEvents(t *testing.T, got, want []bridge.Event) {
 	}
 	for i := range want {
 		g, w := &got[i], &want[i]
-		if g.ID != w.ID || g.ReceivedAt != w.ReceivedAt || g.Conn != w.Conn || g.Flags != w.Flags ||
+		if g.ID != w.ID || g.ReceivedAt != w.ReceivedAt || g.Conn != w.Conn || g.Flags != w.Flags || (g.Cut == nil) != (w.Cut == nil) || g.Cut != nil && *g.Cut != *w.Cut ||
 			*g.Source != *w.Source || string(g.Raw) != string(w.Raw) {
 			t.Errorf("event %d:\n got %v %d %v %d %v %q\nwant %v %d %v %d %v %q", i,
 				g.ID, g.ReceivedAt, *g.Source, g.Conn, g.Flags, g.Raw,
