@@ -31,27 +31,25 @@ type replies struct {
 	base    uint64 // token of the first
 	got     []answer
 	arrived int
-	refusal bool // one of them is one
 }
 
 // expect begins a run of up to n messages whose first token is base.
 func (r *replies) expect(base uint64, n int) {
-	r.base, r.arrived, r.refusal = base, 0, false
+	r.base, r.arrived = base, 0
 	r.got = append(r.got[:0], make([]answer, n)...)
 }
 
 // collect waits until so many answers have come, in any order (a cluster
-// refuses at once and accepts later), or one of them is a refusal and early is
-// true. Replies with other tokens are of calls that gave up, and are dropped.
-// After an error some may be in.
-func (p *publication) collect(want int, early bool) error {
+// refuses at once and accepts later). Replies with other tokens are of calls
+// that gave up, and are dropped. After an error some may be in.
+func (p *publication) collect(want int) error {
 	if p.timer == nil {
 		p.timer = time.NewTimer(answerWait)
 	} else {
 		p.timer.Reset(answerWait)
 	}
 	defer p.timer.Stop()
-	for p.arrived < want && !(early && p.refusal) {
+	for p.arrived < want {
 		select {
 		case m := <-p.answers:
 			token, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, p.inbox), 36, 64)
@@ -62,7 +60,6 @@ func (p *publication) collect(want int, early bool) error {
 			a.in = true
 			p.got[token-p.base] = a
 			p.arrived++
-			p.refusal = p.refusal || a.err != nil
 		case <-p.lost:
 			return errBroken
 		case err := <-p.refused:

@@ -65,7 +65,7 @@ func (p *publication) run() {
 			p.fail(p.next, err)
 			return
 		}
-		n := min(len(p.msgs)-p.next, maxSend)
+		n := min(len(p.msgs)-p.next, maxChain)
 		whole, chain := false, n
 		if p.atomic && !p.single {
 			whole, chain = p.pace.batch(n)
@@ -185,7 +185,7 @@ func (p *publication) batch() (done int, err error) {
 			return 0, natsconn.Classify(opPublish, err)
 		}
 	}
-	if err := p.collect(1, false); err != nil {
+	if err := p.collect(1); err != nil {
 		p.synced = false
 		return 0, err
 	}
@@ -239,14 +239,14 @@ func (p *publication) batchRefused(a answer) (int, error) {
 // expects. On a shared stream fewer are in flight the more others write; the
 // first of a chain always gets through.
 func (p *publication) chain(limit int) (done int, err error) {
-	n, flight := limit, maxChain
+	n := limit
 	if !p.exclusive {
 		n = min(n, p.window)
 	}
 	p.expect(p.token+1, n)
 	first := p.last
 	sent := 0
-	var sendErr, waitErr error
+	var sendErr error
 	var num [20]byte
 	for k, i := range p.send[:n] {
 		p.build(&p.msgs[i], p.reply())
@@ -262,20 +262,11 @@ func (p *publication) chain(limit int) (done int, err error) {
 		}
 		p.prev = append(p.prev[:0], id...)
 		sent++
-		if sent-p.arrived >= flight {
-			// Go on when half of them are answered, so that neither side
-			// waits for the other.
-			if waitErr = p.collect(sent-flight/2, true); waitErr != nil || p.refusal {
-				break
-			}
-		}
 	}
 	if sendErr != nil && sent == 0 {
 		return 0, natsconn.Classify(opPublish, sendErr)
 	}
-	if waitErr == nil {
-		waitErr = p.collect(sent, false)
-	}
+	waitErr := p.collect(sent)
 	for ; done < sent; done++ {
 		a := p.got[done]
 		if !a.in || a.err != nil || a.stream != p.stream {
