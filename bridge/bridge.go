@@ -34,17 +34,20 @@ const (
 )
 
 // Bridge moves events from its sources through the journal to its sinks.
+// Sources and sinks can be added and removed while it runs.
 type Bridge struct {
 	opts     Options
 	log      *slog.Logger
 	intake   *intake
 	own      *lane // events of the bridge itself
 	families *families
-	sinks    []*deliverer
 	started  time.Time
 	draining atomic.Bool
 
-	mu       sync.Mutex // guards reported
+	mu       sync.Mutex // guards all below
+	feeds    []*feedUnit
+	sinks    []*sinkUnit
+	running  *running // nil before Run, and from the drain on
 	reported map[stretch]bool
 }
 
@@ -59,25 +62,12 @@ func New(opts Options) (*Bridge, error) {
 		started: time.Now(), reported: make(map[stretch]bool),
 	}
 	b.own = b.intake.lane()
-	var sources []*Source
 	for _, f := range opts.Feeds {
-		sources = append(sources, f.Source())
+		b.AddFeed(f)
 	}
 	var errs []error
 	for _, spec := range opts.Sinks {
-		router, err := NewRouter(spec.Plan, opts.KnownTopics)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("sink %s: %w", spec.Name, err))
-			continue
-		}
-		log := opts.Log.With("sink", spec.Name)
-		d := &deliverer{
-			spec: spec, journal: opts.Journal, router: router, enc: NewEncoder(opts.Journal.Info().ID),
-			known: opts.KnownTopics, sources: sources, log: log, obs: opts.Observer, reporter: b,
-			state: newSinkState(spec.Name, spec.Type),
-		}
-		d.cursor = newCursorWriter(opts.Journal, spec.Name, log, d.staleCursor)
-		b.sinks = append(b.sinks, d)
+		errs = append(errs, b.AddSink(spec))
 	}
 	return b, errors.Join(errs...)
 }
@@ -86,7 +76,7 @@ func New(opts Options) (*Bridge, error) {
 // last they received, the open group is stored, the sinks settle what is
 // under way and, for a few seconds, the backlog. It returns nil after a drain
 // and an error when the journal is lost to it (ErrFenced). It waits for
-// everything it started.
+// everything it started. It is called once.
 func (b *Bridge) Run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
 	now, hardStop := context.WithCancel(base)
@@ -98,8 +88,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	feedCtx, stopFeeds := context.WithCancel(ctx)
 	defer stopFeeds()
 
-	b.warnSilentSinks()
-	var feeds, appender, sinks sync.WaitGroup
+	var appender, proofs sync.WaitGroup
 	var appendErr error
 	appender.Go(func() {
 		if appendErr = b.append(now); appendErr != nil {
@@ -113,31 +102,25 @@ func (b *Bridge) Run(ctx context.Context) error {
 			break // ctx is done, or the appender has failed and says so below
 		}
 	}
-	for _, d := range b.sinks {
-		sinks.Go(func() { d.run(stages{drain: drain, enough: enough, now: now}) })
-	}
-	for _, f := range b.opts.Feeds {
-		lane := b.intake.lane()
-		feeds.Go(func() {
-			defer lane.close()
-			if err := f.Run(feedCtx, lane); err != nil && feedCtx.Err() == nil {
-				b.log.Error("source stopped", "source", f.Source().Name, "error", err)
-			}
-		})
-	}
-	feeds.Go(func() { b.keepProofs(feedCtx) })
+	r := &running{feeds: feedCtx, sinks: stages{drain: drain, enough: enough, now: now}}
+	b.begin(r)
+	proofs.Go(func() { b.keepProofs(feedCtx) })
 
 	<-feedCtx.Done()
 	b.draining.Store(true)
+	b.mu.Lock()
+	b.running = nil // nothing is added any more
+	b.mu.Unlock()
 	begin := time.Now()
 	b.log.Info("stopping: draining", "limit", b.opts.DrainTimeout)
 	defer time.AfterFunc(b.opts.DrainTimeout, hardStop).Stop()
-	feeds.Wait()
+	r.feedsDone.Wait()
+	proofs.Wait()
 	b.intake.close()
 	appender.Wait()
 	beginDrain()
 	defer time.AfterFunc(backlogTime, stopSinks).Stop()
-	sinks.Wait()
+	r.sinksDone.Wait()
 	b.log.Info("stopped", "took", time.Since(begin).Round(time.Millisecond), "left_in_journal", b.backlog())
 	if appendErr != nil {
 		return fmt.Errorf("append to journal: %w", appendErr)
@@ -182,8 +165,8 @@ func (b *Bridge) keepProofs(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, f := range b.opts.Feeds {
-			if s := f.Status(); !s.LastAlive.IsZero() {
+		for _, u := range b.feedUnits() {
+			if s := u.feed.Status(); !s.LastAlive.IsZero() {
 				b.opts.Journal.Proof(s.Name, s.LastAlive)
 			}
 		}
@@ -212,20 +195,10 @@ func (b *Bridge) reportLost(ctx context.Context, s Skip) error {
 		Lost{First: s.First, Last: s.Last, Cause: s.Cause, OldEpoch: s.OldEpoch})
 }
 
-// warnSilentSinks says once for each sink whose routes leave out the gaps.
-func (b *Bridge) warnSilentSinks() {
-	for _, d := range b.sinks {
-		if !d.router.Matches(TopicGap) {
-			d.log.Warn("no route of this sink takes bridge.gap: its consumers will not learn when events may have been missed",
-				"hint", `add a route with match: "bridge.>"`)
-		}
-	}
-}
-
 func (b *Bridge) backlog() uint64 {
 	last, most := b.opts.Journal.Info().Last, uint64(0)
-	for _, d := range b.sinks {
-		most = max(most, d.state.status(last).LagEvents)
+	for _, u := range b.sinkUnits() {
+		most = max(most, u.d.state.status(last).LagEvents)
 	}
 	return most
 }
@@ -238,11 +211,11 @@ func (b *Bridge) Status() Status {
 		Families: b.families.snapshot(), Draining: b.draining.Load(),
 	}
 	s.QueueEvents, s.QueueBytes = b.intake.waiting()
-	for _, f := range b.opts.Feeds {
-		s.Sources = append(s.Sources, f.Status())
+	for _, u := range b.feedUnits() {
+		s.Sources = append(s.Sources, u.feed.Status())
 	}
-	for _, d := range b.sinks {
-		s.Sinks = append(s.Sinks, d.state.status(info.Last))
+	for _, u := range b.sinkUnits() {
+		s.Sinks = append(s.Sinks, u.d.state.status(info.Last))
 	}
 	return s
 }

@@ -41,8 +41,8 @@ type deliverer struct {
 	journal  Journal
 	router   *Router
 	enc      *Encoder
-	known    []string  // topics, for Prepare
-	sources  []*Source // likewise
+	known    []string         // topics, for Prepare
+	sources  func() []*Source // likewise, as they are now
 	log      *slog.Logger
 	obs      Observer
 	reporter reporter
@@ -143,7 +143,7 @@ func (d *deliverer) prepare(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	return p.Prepare(ctx, d.router.Destinations(d.known, d.sources))
+	return p.Prepare(ctx, d.router.Destinations(d.known, d.sources()))
 }
 
 // resume finds where to go on (DESIGN §5): the stored cursor; moved forward

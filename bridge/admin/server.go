@@ -131,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	s.log.Info("http is listening", "address", s.Addr().String(), "tls", s.config.TLS.On())
+	s.log.Debug("http is listening", "address", s.Addr().String(), "tls", s.config.TLS.On())
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()
 	select {

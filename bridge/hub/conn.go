@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,7 +182,7 @@ func (c *conn) finish(ctx context.Context, err, inletErr error) *ending {
 		e.err = inletErr
 	case isClose:
 		e.code, e.reason = int(ce.Code), oneLine(ce.Reason)
-		e.err = fmt.Errorf("the hub closed the connection with code %d %s", ce.Code, e.reason)
+		e.err = errors.New(strings.TrimSpace(fmt.Sprintf("the hub closed the connection with code %d %s", ce.Code, e.reason)))
 	case errors.Is(err, errTooLong):
 		e.code = int(websocket.StatusMessageTooBig)
 		c.sendClose(ctx, websocket.StatusMessageTooBig)

@@ -61,7 +61,7 @@ func (a *app) demo(ctx context.Context, count uint64, rate float64, keep bool) e
 	defer os.RemoveAll(dir)
 
 	sim := hubsim.New(hubsim.Options{
-		Rate: rate, Count: count, MinConnections: 1, Objects: 12, Numbered: true, Seed: uint64(time.Now().UnixNano()),
+		Rate: rate, Count: count, MinConnections: 1, Objects: 60, Numbered: true, Seed: uint64(time.Now().UnixNano()),
 	})
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -232,9 +232,9 @@ func (d *demo) summary(keeps bool) {
 	} else {
 		fmt.Fprintf(d.out, "To subscribe yourself, run it again with --keep, or run the bridge, and in another terminal:\n")
 	}
-	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.>'                        everything\n", d.url)
-	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.*.%s.>'   one object\n", d.url, d.lastEvent)
-	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.*.*.container.>'          one family\n\n", d.url)
+	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.>'                                everything\n", d.url)
+	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.*.%s.>'  one object\n", d.url, d.lastEvent)
+	fmt.Fprintf(d.out, "  nats --server %s sub 'cycle.*.*.container.>'                  one family\n\n", d.url)
 	fmt.Fprintf(d.out, "With your own hub:  CYCLE_API_KEY=... CYCLE_HUB_ID=... cycle-bridge run\n")
 }
 
