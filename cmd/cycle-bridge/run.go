@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,8 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the bridge; Ctrl-C drains, a second one quits",
 		Long: `Run the bridge until SIGINT or SIGTERM, then drain: the hub is read to the last
-moment, what was received is stored, what is on its way is settled.
+moment, what was received is stored, what is on its way is settled. SIGHUP reads
+hubs, sinks and routes anew; a file with a mistake changes nothing.
 
 Without a configuration file the hub comes from CYCLE_API_KEY and CYCLE_HUB_ID
 (and CYCLE_API_URL for a custom core), and events go to the embedded NATS
@@ -30,18 +32,15 @@ server's stream CYCLE on nats://127.0.0.1:4222.`,
 			if c.Flags().Changed("data") {
 				flags = append(flags, config.Flag{Name: "--data", Key: "journal.dir", Value: data})
 			}
-			cfg, err := a.load(flags...)
-			if err != nil {
-				return err
-			}
+			load := func() (*config.Config, error) { return a.load(flags...) }
 			if profiles == "" {
-				return a.run(c.Context(), cfg)
+				return a.run(c.Context(), load)
 			}
 			stop, err := profile(profiles)
 			if err != nil {
 				return err
 			}
-			return errors.Join(a.run(c.Context(), cfg), stop())
+			return errors.Join(a.run(c.Context(), load), stop())
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory (journal.dir)")
@@ -49,7 +48,11 @@ server's stream CYCLE on nats://127.0.0.1:4222.`,
 	return c
 }
 
-func (a *app) run(ctx context.Context, cfg *config.Config) error {
+func (a *app) run(ctx context.Context, load func() (*config.Config, error)) error {
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
 	live := newLiveLine(a.err)
 	terminal := live.cols() > 0
 	log, err := newLogger(live, cfg.Log, terminal)
@@ -66,18 +69,18 @@ func (a *app) run(ctx context.Context, cfg *config.Config) error {
 	p.logReady(log)
 
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	var beside sync.WaitGroup
+	beside.Go(func() {
 		w := watcher{process: p, log: log, now: time.Now}
 		if terminal {
 			w.live = live
 		}
 		w.run(watchCtx)
-	}()
+	})
+	beside.Go(func() { p.reloadOnHangup(watchCtx, load) })
 	err = p.run(ctx)
 	stop()
-	<-watched
+	beside.Wait()
 	live.set("")
 	return err
 }

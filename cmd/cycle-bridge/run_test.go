@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cycle-bridge/cycle-bridge/bridge"
+	"github.com/cycle-bridge/cycle-bridge/bridge/config"
 	"github.com/cycle-bridge/cycle-bridge/bridge/hub/hubsim"
 )
 
@@ -335,5 +338,101 @@ func TestDemoEndsWithItsContext(t *testing.T) {
 	code := execute(ctx, &streams{in: strings.NewReader(""), out: &out, err: io.Discard}, nil, []string{"demo", "--count", "100000", "--rate", "50"})
 	if code != exitDone || !strings.Contains(out.String(), "lost 0") {
 		t.Errorf("got exit code %d and the end %s", code, out.String()[max(0, out.Len()-600):])
+	}
+}
+
+// SIGHUP adds and removes sinks; a file with a mistake changes nothing.
+func TestReload(t *testing.T) {
+	sim, api := simulator(t, hubsim.Options{Numbered: true})
+	dir := t.TempDir()
+	file := writeFile(t, "c.yaml", "")
+	write := func(rest string) {
+		t.Helper()
+		text := fmt.Sprintf(`
+hubs: [{name: h, id: %s, api_key: %s, api_url: %q}]
+journal: {dir: %q, max_bytes: 64MiB}
+nats: {listen: ""}
+http: {listen: "127.0.0.1:0"}
+%s`, sim.HubID(), sim.APIKey(), api, dir, rest)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := func(name string, want int) {
+		t.Helper()
+		deadline := time.Now().Add(20 * time.Second)
+		for {
+			data, _ := os.ReadFile(filepath.Join(dir, name))
+			if got := bytes.Count(data, []byte("\n")); got == want {
+				return
+			} else if time.Now().After(deadline) {
+				t.Fatalf("%s: got %d lines, want %d", name, got, want)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	sink := func(name, route string) string {
+		return fmt.Sprintf("  - {name: %s, type: file, path: %q%s}\n", name, filepath.Join(dir, name), route)
+	}
+	write("sinks:\n" + sink("a", "") + sink("b", ""))
+	p := startProcess(t, nil, "run", "-c", file)
+	waitReady(t, p)
+	sim.Burst(10)
+	lines("a", 10)
+	lines("b", 10)
+
+	write("sinks:\n" + sink("a", ", formt: raw"))
+	p.signal(syscall.SIGHUP)
+	if line := p.line("configuration not reloaded"); !strings.Contains(line, "formt") {
+		t.Errorf("got %s, want it to name the mistake", line)
+	}
+	sim.Burst(10)
+	lines("a", 20)
+	lines("b", 20)
+
+	write("sinks:\n" + sink("a", "") + sink("c", ", from: start"))
+	p.signal(syscall.SIGHUP)
+	line := p.line("configuration reloaded")
+	if !strings.Contains(line, `"sinks_changed":["-b","+c"]`) || !strings.Contains(line, `"hubs_changed":null`) {
+		t.Errorf("got %s", line)
+	}
+	sim.Burst(10)
+	lines("a", 30)
+	lines("b", 20)
+	lines("c", 30)
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(); code != exitDone {
+		t.Errorf("got exit code %d", code)
+	}
+}
+
+func TestQuietIsToldOnce(t *testing.T) {
+	var log bytes.Buffer
+	logger, err := newLogger(&log, config.Log{Level: "info", Format: "json"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watcher{log: logger}
+	now := time.Unix(1_000_000, 0)
+	s := bridge.Status{Sources: []bridge.SourceStatus{{Name: "production", ID: "60d0fe4f5311236168a109ca", Connections: 1, Filter: "topic=x"}}}
+	for range 59 {
+		w.look(s, now)
+		now = now.Add(time.Second)
+	}
+	if log.Len() != 0 {
+		t.Fatalf("too early: %s", log.String())
+	}
+	for range 300 {
+		w.look(s, now)
+		now = now.Add(time.Second)
+	}
+	text := log.String()
+	if strings.Count(text, "\n") != 1 {
+		t.Fatalf("got %d lines, want 1: %s", strings.Count(text, "\n"), text)
+	}
+	for _, want := range []string{"a quiet hub is normal", "restart or stop a container", "production", "60d0fe4f5311236168a109ca", "topic=x"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nothing says %q: %s", want, text)
+		}
 	}
 }

@@ -26,6 +26,8 @@ type process struct {
 	server   *natsserver.Server // nil with journal.url
 	journal  *jetjournal.Journal
 	feeds    []*hub.Feed
+	budget   *hub.Budget
+	metrics  *admin.Metrics
 	bridge   *bridge.Bridge
 	http     *admin.Server // nil when it is closed
 	maxBytes uint64        // of the journal; 0: unknown
@@ -52,17 +54,17 @@ func openProcess(ctx context.Context, cfg *config.Config, log *slog.Logger) (p *
 	if err := p.openFeeds(); err != nil {
 		return p, err
 	}
-	metrics := admin.NewMetrics(admin.MetricsOptions{
+	p.metrics = admin.NewMetrics(admin.MetricsOptions{
 		Status: func() bridge.Status { return p.bridge.Status() }, Retention: p.retention, Version: buildVersion(),
 	})
-	metrics.SetConfig(cfg.Hash(), true)
-	if err := p.openBridge(metrics.Observer()); err != nil {
+	p.metrics.SetConfig(cfg.Hash(), true)
+	if err := p.openBridge(p.metrics.Observer()); err != nil {
 		return p, err
 	}
 	if cfg.HTTP.Listen == "" {
 		return p, nil
 	}
-	p.http, err = admin.New(ctx, cfg.HTTP, admin.Options{Status: p.bridge.Status, Metrics: metrics.Handler(), Log: log})
+	p.http, err = admin.New(ctx, cfg.HTTP, admin.Options{Status: p.bridge.Status, Metrics: p.metrics.Handler(), Log: log})
 	if err != nil {
 		return p, err
 	}
@@ -128,12 +130,10 @@ func (p *process) serverOptions() (natsserver.Options, error) {
 }
 
 func (p *process) openFeeds() error {
-	budget := hub.NewBudget()
+	p.budget = hub.NewBudget()
 	var errs []error
 	for _, c := range p.cfg.Hubs {
-		f, err := hub.New(c, hub.Options{
-			Log: p.log, Version: buildVersion(), Budget: budget,
-		})
+		f, err := hub.New(c, p.hubOptions())
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -141,6 +141,10 @@ func (p *process) openFeeds() error {
 		p.feeds = append(p.feeds, f)
 	}
 	return errors.Join(errs...)
+}
+
+func (p *process) hubOptions() hub.Options {
+	return hub.Options{Log: p.log, Version: buildVersion(), Budget: p.budget}
 }
 
 func (p *process) openBridge(obs bridge.Observer) error {
