@@ -114,6 +114,15 @@ func (p *process) serverOptions() (natsserver.Options, error) {
 	if err := os.MkdirAll(c.Journal.Dir, 0o700); err != nil {
 		return natsserver.Options{}, fmt.Errorf("journal.dir: %w", err)
 	}
+	if w := diskWarning(c.Journal.Dir); w != "" {
+		p.log.Warn("journal", "warning", w, "dir", c.Journal.Dir)
+	}
+	if err := errors.Join(
+		checkRetention(c.Journal.Dir, "journal.max_bytes", c.Journal.MaxBytes),
+		checkRetention(c.Journal.Dir, "nats.stream.max_bytes", c.NATS.Stream.MaxBytes),
+	); err != nil {
+		return natsserver.Options{}, err
+	}
 	journalMax, err := natsserver.MaxBytes(c.Journal.Dir, c.Journal.MaxBytes)
 	if err != nil {
 		return natsserver.Options{}, fmt.Errorf("journal.max_bytes: %w", err)
