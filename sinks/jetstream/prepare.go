@@ -16,11 +16,13 @@ import (
 	"github.com/cycle-bridge/cycle-bridge/bridge/natsconn"
 )
 
-// createdWindow is the duplicate window of a stream that this sink makes, and
-// createdAge how long it keeps events.
+// The duplicate window of a stream that this sink makes, and how long it keeps
+// events. An exclusive stream needs no window, the expected sequence does its
+// work, and the server holds some 100 bytes for every id in it.
 const (
-	createdWindow = 2 * time.Minute
-	createdAge    = 168 * time.Hour
+	createdWindow   = 2 * time.Minute
+	exclusiveWindow = 100 * time.Millisecond // the least there is
+	createdAge      = 168 * time.Hour
 )
 
 // Prepare implements bridge.Preparer: it checks the stream and that it takes
@@ -95,10 +97,14 @@ func (s *Sink) create(ctx context.Context) (*jetstream.StreamInfo, error) {
 	if s.nc.ConnectedClusterName() != "" && len(s.nc.Servers()) >= 3 {
 		replicas = 3
 	}
+	window := createdWindow
+	if s.exclusive {
+		window = exclusiveWindow
+	}
 	st, err := s.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: s.stream, Description: "events of Cycle hubs, by cycle-bridge", Subjects: s.config.patterns(),
 		Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld, MaxAge: createdAge, Replicas: replicas,
-		Duplicates: createdWindow, AllowAtomicPublish: true, AllowDirect: true,
+		Duplicates: window, AllowAtomicPublish: true, AllowDirect: true,
 	})
 	if err != nil {
 		e := answer{err: err}.classify(op, s.stream)
