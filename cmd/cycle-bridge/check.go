@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,9 +43,6 @@ and no lock, so it can run beside a running bridge.`,
 			for _, w := range cfg.Warnings {
 				fmt.Fprintf(a.err, "warning: %s\n", w.String())
 			}
-			if err := checkRoutes(cfg); err != nil {
-				return usage(err)
-			}
 			if !quiet {
 				if err := cfg.Print(a.out); err != nil {
 					return err
@@ -62,17 +58,6 @@ and no lock, so it can run beside a running bridge.`,
 	c.Flags().BoolVar(&probe, "probe", false, "also try hub, journal and every sink")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not print the configuration")
 	return c
-}
-
-// checkRoutes compiles the routes of every sink.
-func checkRoutes(cfg *config.Config) error {
-	var errs []error
-	for _, s := range cfg.Sinks {
-		if _, err := bridge.NewRouter(s.Config.(sinks.Config).Plan(), nil); err != nil {
-			errs = append(errs, fmt.Errorf("sink %s: %w", s.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // probe tries every part and reports each; it fails when any does.

@@ -35,9 +35,6 @@ func (p *process) reloadOnHangup(ctx context.Context, load func() (*config.Confi
 // with a mistake changes nothing.
 func (p *process) reload(ctx context.Context, load func() (*config.Config, error)) {
 	cfg, err := load()
-	if err == nil {
-		err = checkRoutes(cfg)
-	}
 	if err != nil {
 		p.metrics.SetConfig(p.cfg.Hash(), false)
 		p.log.Error("configuration not reloaded, nothing has changed", "error", err)

@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -341,71 +339,6 @@ func TestDemoEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// SIGHUP adds and removes sinks; a file with a mistake changes nothing.
-func TestReload(t *testing.T) {
-	sim, api := simulator(t, hubsim.Options{Numbered: true})
-	dir := t.TempDir()
-	file := writeFile(t, "c.yaml", "")
-	write := func(rest string) {
-		t.Helper()
-		text := fmt.Sprintf(`
-hubs: [{name: h, id: %s, api_key: %s, api_url: %q}]
-journal: {dir: %q, max_bytes: 64MiB}
-nats: {listen: ""}
-http: {listen: "127.0.0.1:0"}
-%s`, sim.HubID(), sim.APIKey(), api, dir, rest)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	lines := func(name string, want int) {
-		t.Helper()
-		deadline := time.Now().Add(20 * time.Second)
-		for {
-			data, _ := os.ReadFile(filepath.Join(dir, name))
-			if got := bytes.Count(data, []byte("\n")); got == want {
-				return
-			} else if time.Now().After(deadline) {
-				t.Fatalf("%s: got %d lines, want %d", name, got, want)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	sink := func(name, route string) string {
-		return fmt.Sprintf("  - {name: %s, type: file, path: %q%s}\n", name, filepath.Join(dir, name), route)
-	}
-	write("sinks:\n" + sink("a", "") + sink("b", ""))
-	p := startProcess(t, nil, "run", "-c", file)
-	waitReady(t, p)
-	sim.Burst(10)
-	lines("a", 10)
-	lines("b", 10)
-
-	write("sinks:\n" + sink("a", ", formt: raw"))
-	p.signal(syscall.SIGHUP)
-	if line := p.line("configuration not reloaded"); !strings.Contains(line, "formt") {
-		t.Errorf("got %s, want it to name the mistake", line)
-	}
-	sim.Burst(10)
-	lines("a", 20)
-	lines("b", 20)
-
-	write("sinks:\n" + sink("a", "") + sink("c", ", from: start"))
-	p.signal(syscall.SIGHUP)
-	line := p.line("configuration reloaded")
-	if !strings.Contains(line, `"sinks_changed":["-b","+c"]`) || !strings.Contains(line, `"hubs_changed":null`) {
-		t.Errorf("got %s", line)
-	}
-	sim.Burst(10)
-	lines("a", 30)
-	lines("b", 20)
-	lines("c", 30)
-	p.signal(syscall.SIGTERM)
-	if code := p.wait(); code != exitDone {
-		t.Errorf("got exit code %d", code)
-	}
-}
-
 func TestQuietIsToldOnce(t *testing.T) {
 	var log bytes.Buffer
 	logger, err := newLogger(&log, config.Log{Level: "info", Format: "json"}, false)
@@ -435,35 +368,4 @@ func TestQuietIsToldOnce(t *testing.T) {
 			t.Errorf("nothing says %q: %s", want, text)
 		}
 	}
-}
-
-// (18) A retention that is larger than the disk, (24) a directory that cannot
-// be written or is not on a disk.
-func TestDataDirectory(t *testing.T) {
-	sim, api := simulator(t, hubsim.Options{})
-	t.Run("(18) larger than the disk", func(t *testing.T) {
-		env := append(zeroConfig(sim, api, t.TempDir()), "CYCLE_BRIDGE_JOURNAL_MAX_BYTES=100000TiB")
-		p := startProcess(t, env, "run")
-		if code := p.wait(); code != exitUsage || !strings.Contains(p.log(), "journal.max_bytes: 100000TiB is more than the whole disk") {
-			t.Errorf("got exit code %d: %s", code, p.log())
-		}
-	})
-	t.Run("(24) not writable", func(t *testing.T) {
-		p := startProcess(t, zeroConfig(sim, api, "/proc/cycle-bridge"), "run")
-		if code := p.wait(); code != exitFailed || !strings.Contains(p.log(), "/proc/cycle-bridge") {
-			t.Errorf("got exit code %d: %s", code, p.log())
-		}
-	})
-	t.Run("(24) in memory", func(t *testing.T) {
-		if diskWarning("/dev/shm") == "" {
-			t.Skip("/dev/shm is not a tmpfs here")
-		}
-		dir, err := os.MkdirTemp("/dev/shm", "cycle-bridge-test-") //nolint:usetesting // it must be on that file system
-		if err != nil {
-			t.Skip("/dev/shm cannot be written: ", err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		p := startProcess(t, zeroConfig(sim, api, dir), "run")
-		p.line("the data directory is in memory")
-	})
 }
