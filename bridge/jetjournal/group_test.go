@@ -172,7 +172,8 @@ func FuzzDecodeGroup(f *testing.F) {
 		}
 		for i := range events {
 			a, b := &events[i], &events2[i]
-			if a.ID != b.ID || a.ReceivedAt != b.ReceivedAt || a.Conn != b.Conn || a.Flags != b.Flags || *a.Source != *b.Source || !bytes.Equal(a.Raw, b.Raw) {
+			if a.ID != b.ID || a.ReceivedAt != b.ReceivedAt || a.Conn != b.Conn || a.Flags != b.Flags || *a.Source != *b.Source || !bytes.Equal(a.Raw, b.Raw) ||
+				(a.Cut == nil) != (b.Cut == nil) || a.Cut != nil && *a.Cut != *b.Cut {
 				t.Fatalf("event %d encoded again: %+v, want %+v", i, b, a)
 			}
 		}
