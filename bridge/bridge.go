@@ -97,7 +97,6 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 	})
 	for _, s := range b.opts.Journal.Lost() {
-		b.log.Error("journal lost events", "first_offset", s.First, "last_offset", s.Last, "cause", s.Cause)
 		if err := b.reportLost(ctx, s); err != nil {
 			break // ctx is done, or the appender has failed and says so below
 		}
@@ -181,7 +180,7 @@ func (b *Bridge) report(ctx context.Context, topic, object, member string, value
 // stretch is a run of offsets.
 type stretch struct{ first, last uint64 }
 
-// reportLost journals a loss once, however many sinks run into it.
+// reportLost logs and journals a loss once, however many sinks run into it.
 func (b *Bridge) reportLost(ctx context.Context, s Skip) error {
 	at := stretch{s.First, s.Last}
 	b.mu.Lock()
@@ -191,6 +190,8 @@ func (b *Bridge) reportLost(ctx context.Context, s Skip) error {
 	if known {
 		return nil
 	}
+	b.log.Error("journal lost events", "first_offset", s.First, "last_offset", s.Last,
+		"events", s.Last-s.First+1, "cause", s.Cause)
 	return b.report(ctx, TopicJournalLost, b.opts.Journal.Info().Name, "lost",
 		Lost{First: s.First, Last: s.Last, Cause: s.Cause, OldEpoch: s.OldEpoch})
 }

@@ -54,8 +54,8 @@ func (c *cursorWriter) position() Position {
 	return c.pos
 }
 
-// start begins writing; pos is what is stored now. The returned func writes the last position, waits
-// for that, and ends.
+// start begins writing; pos is what is stored now. The returned func ends it
+// and writes the last position.
 func (c *cursorWriter) start(ctx context.Context, pos Position) (stop func()) {
 	c.pos, c.saved = pos, pos
 	ctx = context.WithoutCancel(ctx)

@@ -19,8 +19,8 @@ type SinkSpec struct {
 }
 
 // How long a deliverer waits between attempts. A transient failure is often
-// over at once; a sink that is down is probed at most every probeMax, which
-// bounds how long it stays unused after it came back.
+// over at once; a sink that is down is probed at least every
+// pauseBackoff.Max, which bounds how long it stays unused after it came back.
 var (
 	retryBackoff = Backoff{Base: 20 * time.Millisecond, Max: 5 * time.Second}
 	pauseBackoff = Backoff{Base: 250 * time.Millisecond, Max: 5 * time.Second}

@@ -189,7 +189,6 @@ func (d *deliverer) skip(ctx context.Context, s Skip) error {
 			"first_offset", s.First, "last_offset", s.Last, "events", count)
 		err = d.reporter.report(ctx, TopicSinkOverrun, d.spec.Name, "overrun", Overrun{First: s.First, Last: s.Last, Count: count})
 	} else {
-		d.log.Error("journal lost events", "first_offset", s.First, "last_offset", s.Last, "events", count, "cause", s.Cause)
 		err = d.reporter.reportLost(ctx, s)
 	}
 	if err != nil {

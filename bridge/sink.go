@@ -79,13 +79,6 @@ type Resumer interface {
 	Resume(ctx context.Context, stored Position, known bool) (pos Position, ok bool, err error)
 }
 
-// PositionKeeper is a Sink that stores its position itself, in one step with
-// the messages. No cursor is written for it.
-type PositionKeeper interface {
-	Resumer
-	KeepsPosition() bool
-}
-
 // Env is what a sink gets from the bridge besides its configuration.
 type Env struct {
 	Name      string // the sink's name

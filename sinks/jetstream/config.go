@@ -26,13 +26,7 @@ type Config struct {
 }
 
 // Route is one rule of a JetStream sink.
-type Route struct {
-	Match   string `yaml:"match" doc:"pattern over the topic: * one segment, > the rest"`
-	When    string `yaml:"when" doc:"condition in CEL; not available in this version"`
-	Subject string `yaml:"subject" doc:"template of the subject; empty: the sink's"`
-	Key     string `yaml:"key" doc:"template of the key; empty: the sink's"`
-	Format  string `yaml:"format" doc:"raw or envelope; empty: the sink's"`
-}
+type Route = plan.SubjectRoute
 
 // Values of Config.Create and Config.Dedupe, and what the embedded stream is.
 const (
@@ -55,15 +49,10 @@ func Defaults() Config {
 
 // Plan returns what the configuration says about routing and encoding.
 func (c Config) Plan() bridge.Plan {
-	p := bridge.Plan{
+	return bridge.Plan{
 		Kind: bridge.DestinationSubject, From: c.From, Format: c.Format, Destination: c.Subject, Key: c.Key,
+		Rules: plan.SubjectRules(c.Route),
 	}
-	for _, r := range c.Route {
-		p.Rules = append(p.Rules, bridge.Rule{
-			Match: r.Match, When: r.When, Destination: r.Subject, Key: r.Key, Format: r.Format,
-		})
-	}
-	return p
 }
 
 // Validate returns everything that is wrong with the configuration and can

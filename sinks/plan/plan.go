@@ -1,5 +1,5 @@
-// Package plan finds what is wrong with the part of a sink's configuration that
-// all sinks have: routes, formats and where to begin.
+// Package plan is the part of a sink's configuration that several sinks have:
+// routes, formats and where to begin.
 package plan
 
 import (
@@ -46,4 +46,24 @@ func unjoin(err error) []error {
 		return joined.Unwrap()
 	}
 	return []error{err}
+}
+
+// SubjectRoute is one rule of a sink that publishes to NATS subjects.
+type SubjectRoute struct {
+	Match   string `yaml:"match" doc:"pattern over the topic: * one segment, > the rest"`
+	When    string `yaml:"when" doc:"condition in CEL; not available in this version"`
+	Subject string `yaml:"subject" doc:"template of the subject; empty: the sink's"`
+	Key     string `yaml:"key" doc:"template of the key; empty: the sink's"`
+	Format  string `yaml:"format" doc:"raw or envelope; empty: the sink's"`
+}
+
+// SubjectRules returns the rules that routes stand for.
+func SubjectRules(routes []SubjectRoute) []bridge.Rule {
+	var out []bridge.Rule
+	for _, r := range routes {
+		out = append(out, bridge.Rule{
+			Match: r.Match, When: r.When, Destination: r.Subject, Key: r.Key, Format: r.Format,
+		})
+	}
+	return out
 }
